@@ -22,6 +22,7 @@ from sqlglot.tokens import Token
 
 from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.trees import parse_statements
 
 # A longer query is refused.
 MAX_QUERY_CHARACTERS = 100_000
@@ -157,7 +158,7 @@ def parse_single_query(sql: str, dialect: Dialect) -> exp.Expr:
     if len(sql) > MAX_QUERY_CHARACTERS:
         raise QueryFailed("refused", f"it is longer than {MAX_QUERY_CHARACTERS:,} characters")
     try:
-        statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
+        statements = parse_statements(sql, dialect)
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
         if _INTO.search(sql) or not _BEGINS_QUERY.match(sql):
             raise QueryFailed("refused", "it is not a read-only query") from None

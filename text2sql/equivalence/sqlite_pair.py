@@ -13,8 +13,9 @@ from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
 from text2sql.sql.repair import add_column, add_table, possible_table_names, qualify_column, strip_semicolon
-from text2sql.sql.sandbox import QueryFailed, SqliteSandbox, is_write
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.schema import Schema, TableSchema, View, used_tables, used_views
+from text2sql.sql.statements import is_query
 from text2sql.sql.tokens import tokenize
 
 # Tables and columns that a schema may lack, and names that may be ambiguous, before the gold query is given up.
@@ -51,7 +52,7 @@ class SqlitePreparation:
     @property
     def refusal(self) -> str:
         """See `PairPreparation`."""
-        if self.answer.writes or (self.predicted_text and is_write(self.predicted_text)):
+        if self.answer.writes or (self.predicted_text and not is_query(self.predicted_text)):
             return f"it does more than read ({self.answer.writes or self.predicted_text[:40]})"
         return ""
 
@@ -96,7 +97,7 @@ class SqlitePreparation:
         Raises:
             GoldFails: If that does not make it run.
         """
-        if not self._gold_text or is_write(self._gold_text):
+        if not is_query(self._gold_text):
             raise GoldFails("it is not a query")
         self.open_sandbox()
         for _ in range(_MAX_REPAIRS):

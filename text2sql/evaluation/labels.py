@@ -21,8 +21,9 @@ from text2sql.evaluation.condition_labels import Condition, compare_conditions
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.prepare import missing_name
 from text2sql.sql.repair import strip_semicolon
-from text2sql.sql.sandbox import QueryFailed, is_write
+from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import Schema
+from text2sql.sql.statements import is_query
 from text2sql.sql.trees import COMPARISONS, literal_value
 
 # Every label with what it says, in the order in which an answer's labels are listed.
@@ -110,7 +111,7 @@ def find_labels(
     if not text:
         return ["syntax"]
     if verdict.status == "refused":
-        return ["not a query" if is_write(text) else "unsafe"]
+        return ["unsafe" if is_query(text) else "not a query"]
     labels = {"too slow"} if verdict.status == "timeout" else set()
     if failure is not None:
         missing = missing_name(failure)

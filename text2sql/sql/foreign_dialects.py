@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+
+from text2sql.sql.trees import parse_in
 
 # By sqlglot's names.
 _CANDIDATES = ("postgres", "duckdb", "mysql", "bigquery", "tsql")
@@ -24,7 +25,7 @@ def reading_dialects(sql: str) -> tuple[str, ...]:
 def _unknown_functions(sql: str, dialect: str) -> int | None:
     """The number of functions that a dialect does not know; None if the text does not parse as a query in it."""
     try:
-        tree = sqlglot.parse_one(sql, read=dialect)
+        tree = parse_in(sql, dialect)
     except (SqlglotError, RecursionError, ValueError):
         return None
     return sum(1 for _ in tree.find_all(exp.Anonymous)) if isinstance(tree, exp.Query) else None

@@ -10,7 +10,6 @@ system limits, and that can be killed.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -396,8 +395,3 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[
         if len(rows) > max_rows or size > max_bytes:
             return rows[:max_rows], True
     return rows, False
-
-
-def is_write(sql: str) -> bool:
-    """Whether a text starts with a statement that is not a query."""
-    return re.match(r"\s*(?:\(\s*)*(?:SELECT|WITH|VALUES)\b", sql, re.IGNORECASE) is None

@@ -134,12 +134,19 @@ _WRITE = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Comments and parentheses may precede the first word of a query.
+_QUERY = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:(?!\*/)[\s\S])*\*/)*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 # The schema as a model repeats it before its query.
 _DECLARATION = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?(?:TABLE|INDEX)\s.*[(]\Z|CREATE\s+VIEW\s.*AS\Z|CREATE\s.*ON\Z", re.I | re.S
 )
 _ITEM = re.compile(r"(?:\A|\n)[ \t]*\d+[.)]\Z")
 _VERBS = {"DELETE": ("FROM",), "INSERT": ("INTO", "OR"), "REPLACE": ("INTO",)}
+
+
+def is_query(sql: str) -> bool:
+    """Whether a text starts with a query."""
+    return _QUERY.match(sql) is not None
 
 
 def opens_statement(text: str, position: int) -> bool:

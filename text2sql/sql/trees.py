@@ -85,13 +85,21 @@ def parse_in(sql: str, dialect: str | type[Dialect]) -> exp.Expr:
         SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
     """
     try:
-        tree = sqlglot.parse_one(sql, read=dialect)
+        statements = parse_statements(sql, dialect)
     except ParseError:
         bracketed = _parenthesize_limits(sql)
         if bracketed == sql:
             raise
-        tree = sqlglot.parse_one(bracketed, read=dialect)
-    return wrap_negations(tree, sql)
+        statements = parse_statements(bracketed, dialect)
+    if len(statements) != 1:
+        raise ParseError(f"It holds {len(statements)} statements.")
+    return wrap_negations(statements[0], sql)
+
+
+def parse_statements(sql: str, dialect: str | type[Dialect]) -> list[exp.Expr]:
+    """Parses the statements of a text, without the empty ones that semicolons and comments behind a semicolon make."""
+    parsed = sqlglot.parse(sql, read=dialect)
+    return [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
 
 
 def wrap_negations(tree: exp.Expr, sql: str) -> exp.Expr:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -15,7 +14,7 @@ from text2sql.data.example import Example
 from text2sql.data.schema_text import stems
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.schema import Schema
-from text2sql.sql.trees import parse_sqlite
+from text2sql.sql.trees import parse_in, parse_sqlite
 
 NUMBERS = {
     "one": "1",
@@ -292,7 +291,7 @@ def read_example(example: Example) -> Reading | None:
     try:
         if example.dialect == "sqlite":
             return Reading(example, _resolve_double_quotes(parse_sqlite(example.answer), example))
-        return Reading(example, sqlglot.parse_one(example.answer, read=example.dialect))
+        return Reading(example, parse_in(example.answer, example.dialect))
     except (SqlglotError, RecursionError, ValueError, TypeError):
         return None
 

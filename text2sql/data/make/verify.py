@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections import defaultdict
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -18,6 +17,7 @@ from text2sql.equivalence.engine_match import match_transpiled
 from text2sql.equivalence.match import DEFAULT_EFFORT, match_pair
 from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.trees import parse_in
 
 # Characters of a question.
 _MAX_QUESTION_CHARACTERS = 240
@@ -116,7 +116,7 @@ def are_equivalent(context: str, one: str, other: str, dialect: Dialect) -> bool
 def mentions_values(question: str, sql: str, dialect: Dialect) -> bool:
     """Whether a question mentions every value of its query."""
     try:
-        tree = sqlglot.parse_one(sql, read=dialect)
+        tree = parse_in(sql, dialect)
     except (SqlglotError, RecursionError, ValueError):
         return False
     text = f" {_normalized(question)} "
@@ -159,7 +159,7 @@ def _normalized(text: str) -> str:
 def tables_of(sql: str, dialect: Dialect) -> tuple[str, ...]:
     """The lower-case names of the tables that a query reads."""
     try:
-        tree = sqlglot.parse_one(sql, read=dialect)
+        tree = parse_in(sql, dialect)
     except (SqlglotError, RecursionError, ValueError):
         return ()
     return tuple(dict.fromkeys(table.name.lower() for table in tree.find_all(exp.Table)))
