@@ -56,6 +56,15 @@ def test_as_a_reward_function_of_trl(monkeypatch: pytest.MonkeyPatch) -> None:
         reward(completions=ANSWERS, gold=[GOLD] * 4, schema=[SCHEMA] * 4)
 
 
+def test_in_another_dialect_by_its_engine_or_translated() -> None:
+    # In PostgreSQL and DuckDB ILIKE reads both cases; SQLite does not have it.
+    columns = {"gold": ["SELECT b FROM t WHERE b ILIKE 'x%'"], "schema": [SCHEMA]}
+    right = ["SELECT t.b FROM t WHERE LOWER(t.b) LIKE 'x%'"]
+    assert VerdictReward()(completions=right, **columns) == [None]
+    assert VerdictReward(dialect="duckdb")(completions=right, **columns) == [1.0]
+    assert VerdictReward(dialect="postgres", transpile=True)(completions=right, **columns) == [1.0]
+
+
 class Recorded:
     """What TRL's trainer made of each batch."""
 

@@ -163,6 +163,7 @@ def audit(
         config, overrides = "quickstart", [f"data.source={config}", *(overrides or [])]
     loaded = load_with_data(config, overrides)
     from text2sql.data.audit.audit import audit
+    from text2sql.evaluation.match_options import match_options
 
     with ExitStack() as opened:
         scoring = None
@@ -171,4 +172,4 @@ def audit(
 
             by_name = load(config, [*(overrides or []), f"base_model={model}", "tinker.base_model=null"])
             scoring = opened.enter_context(open_scoring_model(model, by_name))
-        audit(loaded.data, output, samples=samples, model=scoring, top=top, workers=loaded.evaluation.workers)
+        audit(loaded.data, output, samples=samples, model=scoring, top=top, options=match_options(loaded))

@@ -40,6 +40,7 @@ def reward_answers(
     seed: int = 0,
     timeout: float = TIMEOUT,
     dialect: Dialect = "sqlite",
+    transpile: bool = False,
 ) -> list[Reward]:
     """The rewards of answers, by execution on databases generated to tell them from the gold queries.
 
@@ -56,6 +57,7 @@ def reward_answers(
         seed: Seed of the generated databases.
         timeout: Seconds of processor time for one answer.
         dialect: SQL dialect of schemas and queries, whose engine runs them.
+        transpile: Without the engine: queries are translated, and run on SQLite.
 
     Raises:
         EngineMissing: The engine of the dialect is not installed.
@@ -76,5 +78,7 @@ def reward_answers(
         )
         for answer, gold, schema, database, cut_off in zip(answers, golds, schemas, databases, truncated, strict=True)
     ]
-    graded = grade_answers(inputs, table or RewardConfig(), workers=workers, seed=seed, timeout=timeout)
+    graded = grade_answers(
+        inputs, table or RewardConfig(), workers=workers, seed=seed, timeout=timeout, transpile=transpile
+    )
     return [Reward(answer.reward, answer.outcome, answer.verdict.reason) for answer in graded]

@@ -17,6 +17,7 @@ from tinker_cookbook import renderers
 from tinker_cookbook.rl.types import Env, EnvGroupBuilder, StepResult
 
 from text2sql.config import RewardConfig
+from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.rewards.batch import Reward, reward_answers
 
@@ -68,6 +69,8 @@ class VerdictGroup(EnvGroupBuilder):
         database: Path of a real SQLite database, None for most.
         table: The rewards of verdicts.
         workers: Processes that execute queries.
+        dialect: SQL dialect of schema and queries, whose engine runs them.
+        transpile: Without the engine: queries are translated, and run on SQLite.
     """
 
     renderer: renderers.Renderer
@@ -78,6 +81,8 @@ class VerdictGroup(EnvGroupBuilder):
     database: str | None = None
     table: RewardConfig = field(default_factory=RewardConfig)
     workers: Workers = 2
+    dialect: Dialect = "sqlite"
+    transpile: bool = False
 
     async def make_envs(self) -> Sequence[VerdictEnv]:
         """One for each answer."""
@@ -97,6 +102,8 @@ class VerdictGroup(EnvGroupBuilder):
             truncated=[env.truncated for env in env_group],
             table=self.table,
             workers=self.workers,
+            dialect=self.dialect,
+            transpile=self.transpile,
         )
         known = [reward.value for reward in rewards if reward.value is not None]
         neutral = fmean(known) if known else 0.0

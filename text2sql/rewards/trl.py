@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from text2sql.config import RewardConfig
+from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.rewards.batch import reward_answers
 from text2sql.sql.budget import TIMEOUT
@@ -30,6 +31,8 @@ class VerdictReward:
         workers: Processes that execute queries.
         seed: Seed of the generated databases.
         timeout: Seconds of processor time for one completion.
+        dialect: SQL dialect of schemas and queries, whose engine runs them.
+        transpile: Without the engine: queries are translated, and run on SQLite.
     """
 
     # TRL logs the reward under this name.
@@ -46,10 +49,13 @@ class VerdictReward:
         workers: Workers = 2,
         seed: int = 0,
         timeout: float = TIMEOUT,
+        dialect: Dialect = "sqlite",
+        transpile: bool = False,
     ) -> None:
         self._table = table
         self._gold, self._schema, self._database = gold, schema, database
         self._max_length, self._workers, self._seed, self._timeout = max_completion_length, workers, seed, timeout
+        self._dialect, self._transpile = dialect, transpile
 
     def __call__(
         self,
@@ -87,6 +93,8 @@ class VerdictReward:
             workers=self._workers,
             seed=self._seed,
             timeout=self._timeout,
+            dialect=self._dialect,
+            transpile=self._transpile,
         )
         if log_metric is not None:
             for outcome, count in Counter(reward.outcome for reward in rewards).items():

@@ -19,7 +19,7 @@ from text2sql.data.audit.weights import WEIGHTS, score
 from text2sql.data.decisions import Decision, holds_decisions, read_decisions
 from text2sql.data.example import Example, in_dialect
 from text2sql.data.sources import load_examples, with_databases
-from text2sql.equivalence.processes.process_pool import Workers
+from text2sql.equivalence.scoring import MatchOptions
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.outputs import Output, check_outputs
@@ -54,7 +54,7 @@ def audit(
     samples: Path | None = None,
     model: ScoringModel | None = None,
     top: int = 10,
-    workers: Workers = 1,
+    options: MatchOptions | None = None,
 ) -> list[AuditedExample]:
     """Ranks the gold queries of a source, prints the first ones, and writes those with a smell into a decisions file.
 
@@ -66,7 +66,7 @@ def audit(
         samples: A run's directory or a file with several predictions for each question.
         model: A model whose likelihoods are used too.
         top: The number of examples to print.
-        workers: The number of processes that compare samples.
+        options: How samples are compared; None for the defaults.
 
     Raises:
         UserError: The data, the samples or the file cannot be read.
@@ -82,7 +82,7 @@ def audit(
             "their own field dialect."
         )
         examples = [e for e in examples if e.stated_dialect in (None, data.dialect)]
-    disputed = find_disputed(examples, answers, workers) if answers else {}
+    disputed = find_disputed(examples, answers, options or MatchOptions()) if answers else {}
     unlikely = _likelihood_smells(examples, model) if model is not None else {}
     audited = []
     with progress_bar("Auditing", len(examples)) as bar:

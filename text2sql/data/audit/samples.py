@@ -8,8 +8,7 @@ from pathlib import Path
 
 from text2sql.data.audit.smell import Smell
 from text2sql.data.example import Example
-from text2sql.equivalence.processes.process_pool import Workers
-from text2sql.equivalence.scoring import Pair, score_pairs
+from text2sql.equivalence.scoring import MatchOptions, Pair, score_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
@@ -48,18 +47,18 @@ def read_samples(path: Path) -> dict[str, list[str]]:
 
 
 def find_disputed(
-    examples: Sequence[Example], samples: Mapping[str, Sequence[str]], workers: Workers
+    examples: Sequence[Example], samples: Mapping[str, Sequence[str]], options: MatchOptions
 ) -> dict[str, tuple[Smell, list[str]]]:
     """The examples, by id, whose samples mostly agree with each other and not with the gold query; with a witness.
 
     Args:
         examples: The examples.
         samples: The sampled queries by question.
-        workers: The number of processes that compare queries.
+        options: How queries are compared.
     """
     sampled = [e for e in examples if len(samples.get(e.question, ())) > 1]
     pairs_with_gold = [(e, sql) for e in sampled for sql in samples[e.question]]
-    verdicts = _compare([(e, e.answer, sql) for e, sql in pairs_with_gold], workers)
+    verdicts = _compare([(e, e.answer, sql) for e, sql in pairs_with_gold], options)
     wrong: defaultdict[str, list[tuple[str, Verdict]]] = defaultdict(list)
     for (example, sql), verdict in zip(pairs_with_gold, verdicts, strict=True):
         if verdict.status == "different":
@@ -67,7 +66,7 @@ def find_disputed(
     disputed = [e for e in sampled if 2 * len(wrong[e.id]) > len(samples[e.question])]
     pairs = [(e, wrong[e.id][0][0], sql) for e in disputed for sql, _ in wrong[e.id][1:]]
     agreeing: defaultdict[str, int] = defaultdict(int)
-    for (example, _, _), verdict in zip(pairs, _compare(pairs, workers), strict=True):
+    for (example, _, _), verdict in zip(pairs, _compare(pairs, options), strict=True):
         agreeing[example.id] += verdict.status == "equivalent"
     result = {}
     for example in disputed:
@@ -79,9 +78,9 @@ def find_disputed(
     return result
 
 
-def _compare(pairs: Sequence[tuple[Example, str, str]], workers: Workers) -> list[Verdict]:
+def _compare(pairs: Sequence[tuple[Example, str, str]], options: MatchOptions) -> list[Verdict]:
     to_compare = [Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
-    verdicts = dict(score_pairs(to_compare, workers=workers))
+    verdicts = dict(score_pairs(to_compare, **options))
     return [verdicts[index] for index in range(len(to_compare))]
 
 
