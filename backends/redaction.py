@@ -17,17 +17,18 @@ _SECRET_NAME = (
 # A variable in the place of a secret says nothing of it, and is what messages advise.
 _VARIABLE = re.compile(r"\$\$?\{\w+\}")
 _DATABASE = r"(?:postgres\w*|mysql|mariadb|redshift|cockroachdb|oracle|mssql)(?:\+\w+)?"
+# Repetitions are bounded: a traceback may hold a query of a megabyte, which every scheme in it would have read again.
 _USER_INFO = re.compile(
     # Paths of checkpoints and files have colons, and no users. A path makes one slash of two.
-    rf"(?P<before>(?:\b(?!(?:tinker|sqlite|duckdb|file):)[a-z][a-z0-9+.-]*:/+|\b{_DATABASE}:)[^\s:@]*:)"
+    rf"(?P<before>(?:\b(?!(?:tinker|sqlite|duckdb|file):)[a-z][a-z0-9+.-]{{0,30}}:/{{1,3}}|\b{_DATABASE}:)[^\s:@]*:)"
     # To the last @ of the word; where it has none, the password may have spaces.
-    rf"(?P<secret>\S+(?=@)|(?=[^\s@]*\s)(?!\d{{1,5}}(?![\w-])|\s)[^\n@]+(?=@))",
+    rf"(?P<secret>\S{{1,2000}}(?=@)|(?=[^\s@]{{0,200}}\s)(?!\d{{1,5}}(?![\w-])|\s)[^\n@]{{1,200}}(?=@))",
     re.IGNORECASE,
 )
 # As it is written without a host: the name and the password of a database.
 _NO_HOST = re.compile(rf"(?P<before>\b{_DATABASE}:/*[^\s:@/]+:)(?P<secret>(?!\d+\b|\*\*\*)[^\s@/?\"']+)", re.IGNORECASE)
 # The options of a database's address, which hold certificates and settings as well.
-_OPTIONS = re.compile(rf"(?P<before>\b{_DATABASE}:/[^\s?\"']*\?)(?P<secret>[^\s\"']+)", re.IGNORECASE)
+_OPTIONS = re.compile(rf"(?P<before>\b{_DATABASE}:/[^\s?\"']{{0,1000}}\?)(?P<secret>[^\s\"']+)", re.IGNORECASE)
 # Addresses whose user is a token.
 _TOKEN_USER = re.compile(r"(?P<before>\b(?:https?|git\+https?):/+)(?P<secret>[^\s:@/]{16,})(?=@)", re.IGNORECASE)
 _SETTING = re.compile(
@@ -37,14 +38,16 @@ _SETTING = re.compile(
     r"""(?P<secret>''[^']+''|\\'(?:[^'\\]|\\[^'])*\\'|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\s&;,"')}]+)""",
     re.IGNORECASE,
 )
-_FORMS = (_USER_INFO, _NO_HOST, _OPTIONS, _TOKEN_USER, _SETTING)
+# Each with a character that every text of its form has.
+_FORMS = ((_USER_INFO, "@"), (_NO_HOST, ":"), (_OPTIONS, "?"), (_TOKEN_USER, "@"), (_SETTING, ""))
 _NAME = re.compile(rf"(?:{_SECRET_NAME})", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """The text with what looks like a password or a key masked; the rest of it stays."""
-    for form in _FORMS:
-        text = form.sub(_masked, text)
+    for form, character in _FORMS:
+        if character in text:
+            text = form.sub(_masked, text)
     return text
 
 

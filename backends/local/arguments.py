@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numbers import Integral
 
-# PyTorch's generators take no more.
-LARGEST_SEED = 2**63 - 1
+# What PyTorch's generators take, and the protocol's type of a seed holds.
+LARGEST_SEED = 2**64 - 1
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:

@@ -6,6 +6,8 @@ import logging
 import re
 import time
 
+from backends.redaction import redact
+
 NAME = "text2sql.server"
 REMEMBERED_LINES = 1000
 
@@ -18,11 +20,11 @@ def escaped(text: str) -> str:
 
 
 class _Escape(logging.Filter):
-    """Escapes messages when they are logged; tracebacks keep their lines."""
+    """Escapes messages when they are logged, secrets masked; tracebacks keep their lines."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Escape one record; all pass."""
-        record.msg, record.args = escaped(record.getMessage()), ()
+        record.msg, record.args = escaped(redact(record.getMessage())), ()
         return True
 
 

@@ -122,6 +122,11 @@ def test_a_text_that_is_no_name_is_refused(key: str) -> None:
         expand_user("~nobody-of-this-name/x")
 
 
+def test_a_key_that_a_merged_mapping_has_too_is_no_second_one() -> None:
+    values = read_yaml("b: &b {x: 1}\nbase:\n  a: &a {<<: *b, x: 2}\nc: {<<: *a}\n")
+    assert values == {"b": {"x": 1}, "base": {"a": {"x": 2}}, "c": {"x": 2}}
+
+
 # Nine aliases of nine aliases, nine times over.
 LAUGHS = f"a: &a [{9 * 'x,'}]\n" + "".join(
     f"{after}: &{after} [{','.join(9 * ['*' + before])}]\n" for before, after in pairwise("abcdefghij")

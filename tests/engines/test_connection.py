@@ -55,11 +55,11 @@ def test_durations_are_written_as_the_engine_writes_them(database: Database) -> 
         "SQLite": ("SELECT '1 day'", ("1 day",)),
         "DuckDB": (
             "SELECT INTERVAL '5 days 3 hours', INTERVAL '-90 minutes', INTERVAL 0 HOUR, [INTERVAL 1 DAY]",
-            ("5 days 03:00:00", "-01:30:00", "00:00:00", '["1 day"]'),
+            ("5 days 03:00:00", "-01:30:00", "00:00:00", "[1 day]"),
         ),
         "PostgreSQL": (
             "SELECT INTERVAL '5 days 3 hours', INTERVAL '-90 minutes', INTERVAL '14 months', ARRAY[INTERVAL '1 day']",
-            ("5 days 03:00:00", "-01:30:00", "1 year 2 mons", '["1 day"]'),
+            ("5 days 03:00:00", "-01:30:00", "1 year 2 mons", '{"1 day"}'),
         ),
     }
     times = ("SELECT TIMEDIFF('2026-01-06 03:00:00', '2026-01-01 00:00:00'), CAST('-01:30:00' AS TIME)",)

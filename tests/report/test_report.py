@@ -21,6 +21,7 @@ from text2sql.cli import app
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.errors import UserError
 from text2sql.report import write_report
+from text2sql.report.load import load_run
 from text2sql.report.witness import witness_view
 
 
@@ -140,6 +141,16 @@ def test_secrets_are_masked(page: Page) -> None:
     assert "hf_verysecret" not in page.text
     assert "hf_token: (not shown)" in page.text
     assert "max_tokens: 150" in page.text
+
+
+def test_passwords_that_earlier_versions_took_are_masked(run_dir: Path) -> None:
+    secrets = (
+        'data:\n  databases: postgresql://u:verysecret@host/db\nx.token: verysecret\nextra: {"api_key": "verysecret"}\n'
+    )
+    with (run_dir / "config.yaml").open("a") as file:
+        file.write(secrets)
+    config = load_run(run_dir).config
+    assert "verysecret" not in config and "\nx.token: (not shown)\n" in config
 
 
 @pytest.mark.parametrize(

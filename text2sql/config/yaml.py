@@ -63,8 +63,9 @@ class _Loader(yaml.SafeLoader):
             _check(is_small, "with its aliases written out, this is too large for a configuration", event)
         return node
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        _check(isinstance(node, yaml.MappingNode), "keys and values are expected here", node)
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        # Before anything is constructed: the keys of a mapping that is merged into another stand in it too, by then.
+        node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             _check(isinstance(key, yaml.ScalarNode), "a key must be one word, not a list or further keys", key)
@@ -73,6 +74,10 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
                 # A key is its text, also where it looks like a number.
                 key.tag = _TEXT
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        _check(isinstance(node, yaml.MappingNode), "keys and values are expected here", node)
         return super().construct_mapping(node, deep)
 
 

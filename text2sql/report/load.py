@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from backends.redaction import names_secret, redact
 from text2sql.errors import UserError
 from text2sql.report.prediction_index import IndexedPrediction, PredictionIndex
 from text2sql.rows import read_jsonl
@@ -22,8 +23,8 @@ from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetric
 from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
-# Keys whose values are masked, as reports are passed around.
-_SECRET = re.compile(r"(?im)^(\s*[\w.-]*(?:api_key|secret|password|(?:hf|access|auth)_token)\s*:\s*)(?!null\b)(\S.*)$")
+# A key with its value on a line of YAML.
+_KEY = re.compile(r"\s*(?:[\w-]+\.)*([\w-]+)\s*:[^\S\n]*(?!null\b)(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def load_run(
         summary=summary,
         metrics=sorted(metrics, key=lambda row: row.step),
         predictions=predictions,
-        config=_SECRET.sub(r"\1(not shown)", _read_text(run_dir / "config.yaml", problems)),
+        config=_without_secrets(_read_text(run_dir / "config.yaml", problems)),
         environment=flatten(environment.to_json()) if environment else {},
         problems=problems,
     )
@@ -145,6 +146,15 @@ def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonV
         else:
             flat[f"{prefix}{key}"] = item
     return flat
+
+
+def _without_secrets(config: str) -> str:
+    """The text of a configuration, secrets masked: reports are passed around, and earlier versions took passwords."""
+    lines = config.split("\n")
+    for index, line in enumerate(lines):
+        key = _KEY.match(line)
+        lines[index] = f"{key[0]}(not shown)" if key and names_secret(key[1]) else redact(line)
+    return "\n".join(lines)
 
 
 def _read_text(path: Path, problems: list[str]) -> str:

@@ -22,7 +22,7 @@ def parse_json(text: str) -> Any:
         RecursionError: It is nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_to_object)
+        return _DECODER.decode(text)
     except json.JSONDecodeError:
         raise
     except _RepeatedKey as error:
@@ -44,6 +44,10 @@ def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise _RepeatedKey(json.dumps(key, ensure_ascii=False))
             seen.add(key)
     return values
+
+
+# Made once: files are read by the line, and to make one takes longer than to read a short line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_to_object)
 
 
 def _start_of_repeated_key(text: str) -> int:

@@ -234,7 +234,7 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
 
 def _is_record(line: bytes, *kinds: type[Record]) -> bool:
     try:
-        value = parse_json(line.decode("utf-8"))
+        value = parse_json(line.decode("utf-8-sig"))
         if isinstance(value, dict):
             parse(value, *kinds)
     except (ValueError, RecursionError):

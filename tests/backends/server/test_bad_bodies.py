@@ -414,7 +414,7 @@ def test_fields_of_several_types_say_what_they_must_be(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"prompt": [600]}, {"prompt": [-1]}, {"prompt": []}, {"seed": -1}, {"seed": 2**63}, {"max_tokens": 0}]
+    "change", [{"prompt": [600]}, {"prompt": [-1]}, {"prompt": []}, {"seed": -1}, {"seed": 2**64}, {"max_tokens": 0}]
 )
 def test_the_openai_routes_have_the_same_bounds(wire: Wire, change: Any) -> None:
     body = {"model": "tiny", "prompt": "a", "max_tokens": 2, **change}

@@ -12,6 +12,16 @@ from typing import Literal
 
 from text2sql.data.make.domain import PEOPLE, Bridge, Column, Domain, Table, plural
 from text2sql.data.make.query import Row, View
+from text2sql.data.make.spoken_names import (
+    MAX_QUOTED_CHARACTERS,
+    column_phrases,
+    is_quotable,
+    is_sayable,
+    singular,
+    snake_case,
+    spoken_name,
+    with_article,
+)
 from text2sql.data.schema_text import DeclaredTable, read_tables
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.user_databases.connection import Database, Limits
@@ -26,10 +36,6 @@ from text2sql.sql.values import Value
 SAMPLE = Limits(seconds=60.0, rows=2000, size=32 * 2**20)
 # Values that a category may have.
 _MAX_CATEGORY_VALUES = 30
-# Characters of a value that a question quotes.
-_MAX_QUOTED_CHARACTERS = 60
-# Texts that a question and its patterns can hold.
-_QUOTABLE = re.compile(r"[^\\\n\t{}\"]*")
 _LABEL_NAME = re.compile(r"(?:^|_)(?:name|title|label|subject|headline)$")
 _IDENTIFIER_NAME = re.compile(
     r"(?:^|_)(?:id|ids|code|no|nr|number|zip|postcode|phone|fax|uuid|guid|key|latitude|longitude)$"
@@ -40,42 +46,6 @@ _SUMMABLE_NAME = re.compile(
 # The greatest number that is asked about; up to it a float has every whole number.
 _MAX_NUMBER = 10**15
 _YEARS = range(1500, 2101)
-# Abbreviations in names that stand for one word only.
-_ABBREVIATIONS = {
-    "acct": "account",
-    "addr": "address",
-    "amt": "amount",
-    "avg": "average",
-    "cred": "credit",
-    "ctry": "country",
-    "cust": "customer",
-    "dept": "department",
-    "descr": "description",
-    "dob": "date of birth",
-    "emp": "employee",
-    "enr": "enrollment",
-    "fname": "first name",
-    "hr": "hour",
-    "lang": "language",
-    "lname": "last name",
-    "loc": "location",
-    "mgr": "manager",
-    "nat": "nationality",
-    "nbr": "number",
-    "num": "number",
-    "pct": "percentage",
-    "pop": "population",
-    "pos": "position",
-    "prod": "product",
-    "pts": "points",
-    "qty": "quantity",
-    "sal": "salary",
-    "stu": "student",
-    "tel": "telephone",
-    "tot": "total",
-    "univ": "university",
-    "yr": "year",
-}
 # Texts that stand for true and false.
 _TRUE_FALSE_TEXTS = (
     ("T", "F"),
@@ -141,7 +111,7 @@ class _NotAskedAbout(Exception):
 
 def _one_line(name: str) -> str:
     text = " ".join(name.split())
-    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[: _MAX_QUOTED_CHARACTERS - 1] + "…"
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 1] + "…"
 
 
 def _sample_rows(database: Database, sql_name: str, declared_table: DeclaredTable) -> tuple[int, list[Row]]:
@@ -177,10 +147,10 @@ def _describe_table(
     rows: list[Row],
     dialect: Dialect,
 ) -> Table:
-    noun = _spoken_name(table.name)
-    if not _is_sayable(noun):
+    noun = spoken_name(table.name)
+    if not is_sayable(noun):
         raise _NotAskedAbout("a question cannot say its name")
-    singular_noun = _singular(noun)
+    singular_noun = singular(noun)
     primary_key = table.primary_key[0] if len(table.primary_key) == 1 else None
     unique_columns = {key[0] for key in table.uniques if len(key) == 1}
     columns: list[Column] = []
@@ -198,24 +168,24 @@ def _describe_table(
             described = described if described is not None and described.kind == "label" else None
         elif any(name in key.columns for key in table.foreign_keys):
             # `_link_foreign_keys` sets the target.
-            columns += [Column(sql_text, "ref")] if _is_sayable(_spoken_name(token.name)) else []
+            columns += [Column(sql_text, "ref")] if is_sayable(spoken_name(token.name)) else []
             described = described if described is not None and described.kind == "category" else None
         if described is None:
             continue
-        described = replace(described, phrases=_phrases(token.name, singular_noun))
+        described = replace(described, phrases=column_phrases(token.name, singular_noun))
         has_all_values = described.kind in ("label", "code") or None not in values
         phrase = described.phrases[0]
         columns.append(
             described
             if has_all_values
             else replace(
-                described, missing=(f"without {_with_article(phrase)}",), present=(f"with {_with_article(phrase)}",)
+                described, missing=(f"without {with_article(phrase)}",), present=(f"with {with_article(phrase)}",)
             )
         )
     labels = [column for column in columns if column.kind == "label"]
     # One column is the row's label, preferably one with such a name; other unique columns are codes.
     chosen = next(
-        (column for column in labels if _LABEL_NAME.search(_snake_case(_unquoted(column.name)))),
+        (column for column in labels if _LABEL_NAME.search(snake_case(_unquoted(column.name)))),
         next(iter(labels), None),
     )
     columns = [replace(c, kind="code") if c.kind == "label" and c is not chosen else c for c in columns]
@@ -229,10 +199,10 @@ def _describe_column(
     text: str, name: str, column: declared.Column, values: Sequence[object], unique: bool, dialect: Dialect
 ) -> Column | None:
     """Describes a column; None if no shape can use it."""
-    kind, spoken = column.type.upper(), _snake_case(name)
+    kind, spoken = column.type.upper(), snake_case(name)
     present = [value for value in values if value is not None]
     if (
-        not _is_sayable(_spoken_name(name))
+        not is_sayable(spoken_name(name))
         or not present
         or not all(isinstance(value, type(present[0])) or _is_number(value) for value in present)
     ):
@@ -279,11 +249,7 @@ def _number_column(text: str, name: str, spoken: str, kind: str, values: Sequenc
 
 
 def _text_column(text: str, spoken: str, values: Sequence[str], count: int, unique: bool) -> Column | None:
-    quotable = [
-        value
-        for value in values
-        if value.strip() and len(value) <= _MAX_QUOTED_CHARACTERS and _QUOTABLE.fullmatch(value)
-    ]
+    quotable = [value for value in values if value.strip() and is_quotable(value)]
     if len(quotable) < 0.9 * len(values):
         return None
     different = dict.fromkeys(quotable)
@@ -305,8 +271,8 @@ def _text_column(text: str, spoken: str, values: Sequence[str], count: int, uniq
 def _flag_column(
     text: str, name: str, values: tuple[str, ...] = (), *, stored: Literal["text", "boolean"] = "text"
 ) -> Column:
-    words = re.sub(r"^(?:is|has|was|can) ", "", _spoken_name(name))
-    if _snake_case(name).startswith("has_"):
+    words = re.sub(r"^(?:is|has|was|can) ", "", spoken_name(name))
+    if snake_case(name).startswith("has_"):
         where, unless = f"that have {words}", f"that have no {words}"
     else:
         where, unless = f"that are {words}", f"that are not {words}"
@@ -348,7 +314,7 @@ def _link_foreign_keys(tables: dict[str, Table], schema: declared.Schema) -> tup
 
 def _reference_column(column: Column, parent: Table) -> Column:
     one = parent.nouns[0][0]
-    spoken = re.sub(r" (?:id|key|code|name|no)$", "", _spoken_name(_unquoted(column.name)))
+    spoken = re.sub(r" (?:id|key|code|name|no)$", "", spoken_name(_unquoted(column.name)))
     role = spoken if spoken not in ("id", "") else one
     return replace(column, target=parent.name, by=("of", "that belong to"), did=("had",), role=role)
 
@@ -385,47 +351,3 @@ def _quote_if_needed(name: str) -> str:
 def _unquoted(text: str) -> str:
     """An SQL name without its quotes."""
     return text[1:-1] if text[:1] in ('"', "`", "[") else text
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-.]+", "_", name).lower()
-
-
-def _spoken_name(name: str) -> str:
-    """A name as people say it."""
-    parts = (part for part in _snake_case(name).split("_") if part and not part.startswith(("tbl", "dim", "fact")))
-    spoken = " ".join(_ABBREVIATIONS.get(part, part) for part in parts)
-    # "Number guests" is "number of guests"; a final "number" is an attribute, as in "room number".
-    return re.sub(r"^number (?!of )", "number of ", spoken)
-
-
-def _is_sayable(spoken: str) -> bool:
-    """Whether a name has a letter or digit, and nothing that a question or its patterns cannot hold."""
-    has_word = any(character.isalnum() for character in spoken)
-    return has_word and len(spoken) <= _MAX_QUOTED_CHARACTERS and _QUOTABLE.fullmatch(spoken) is not None
-
-
-def _singular(noun: str) -> str:
-    *front, last = noun.split()
-    if last.endswith("ies") and len(last) > 4:
-        last = last[:-3] + "y"
-    elif re.search(r"(?:ss|sh|ch|x|z)es$", last):
-        last = last[:-2]
-    elif last.endswith("s") and not last.endswith(("ss", "us", "is", "ies")):
-        last = last[:-1]
-    return " ".join([*front, last])
-
-
-def _phrases(name: str, noun: str) -> tuple[str, ...]:
-    """A column as people say it, without the table's name or its beginning in front."""
-    spoken = _spoken_name(name) or name
-    short = spoken.removeprefix(f"{noun} ")
-    if short != spoken and short:
-        return (short, spoken)
-    front, _, rest = _snake_case(name).partition("_")
-    repeats_table = rest and rest != "id" and noun.startswith(front)
-    return (_spoken_name(rest),) if repeats_table and _spoken_name(rest) else (spoken,)
-
-
-def _with_article(phrase: str) -> str:
-    return f"{'an' if phrase[:1] in 'aeiou' else 'a'} {phrase}"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.guard import ReadScope, guard_query
 from text2sql.engines.url import Location
 from text2sql.sql.sandbox import Result
 
@@ -69,4 +68,7 @@ class Database(Protocol):
 
 def guard_user_query(sql: str, dialect: Dialect) -> str:
     """Checks a user's query and returns it without comments (QueryFailed if the guard refuses it)."""
+    # The process of a DuckDB file is started for each query and needs the limits alone, without sqlglot.
+    from text2sql.engines.guard import ReadScope, guard_query
+
     return guard_query(sql, dialect, ReadScope())

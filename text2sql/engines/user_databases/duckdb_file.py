@@ -116,16 +116,15 @@ class _Process:
             reply: Reply = pickle.load(self._process.stdout)
             return reply
         except (OSError, EOFError, pickle.UnpicklingError):
+            self.end()
             # An engine that cannot have more memory may end its process.
             return Reply("timeout", "it takes too long") if overdue.is_set() else OUT_OF_MEMORY
         except BaseException:
             # The reply that is still to come must not be taken for that of the next request.
-            self._process.kill()
+            self.end()
             raise
         finally:
             timer.cancel()
-            if overdue.is_set():
-                self.end()
 
     def end(self) -> None:
         """Ends the process."""
