@@ -25,6 +25,11 @@ from text2sql.errors import UserError
 from text2sql.sql.ddl import parse_schema
 
 
+def rows_of(database: UserDatabase, table: str, count: int) -> tuple[list[str], list[Any]]:
+    with database.first_rows() as first_rows:
+        return first_rows(table, count)
+
+
 def test_the_text_says_tables_columns_and_keys(shop: str) -> None:
     database = UserDatabase.read(shop)
     schema = parse_schema(database.schema.text)
@@ -45,10 +50,10 @@ def test_the_text_says_tables_columns_and_keys(shop: str) -> None:
 
 def test_rows_of_a_table_for_the_prompt(shop: str) -> None:
     database = UserDatabase.read(shop)
-    columns, rows = database.first_rows("customers", 2)
+    columns, rows = rows_of(database, "customers", 2)
     assert columns == ["id", "name", "city", "since"]
     assert rows == [(1, "Ines", "Lisbon", 2019), (2, "Tomas", "Porto", 2021)]
-    assert database.first_rows("nowhere", 2) == ([], [])
+    assert rows_of(database, "nowhere", 2) == ([], [])
 
 
 @pytest.fixture
@@ -173,7 +178,7 @@ def test_mysql_shows_the_tables_and_columns_that_the_role_may_read() -> None:
                 f"GRANT SELECT, SHOW VIEW ON {name}.orders TO {role}",
             )
         database = UserDatabase.read(reader, allow_writable_role=True)
-        assert database.first_rows("pay", 3) == (["id", "grade"], [])
+        assert rows_of(database, "pay", 3) == (["id", "grade"], [])
     lines = database.schema.text.splitlines()
     assert [line for line in lines if line.startswith("CREATE")] == [
         "CREATE TABLE orders (",
@@ -261,7 +266,7 @@ def test_names_and_types_that_the_inspector_does_not_know(kind: str) -> None:
         database = UserDatabase.read(reader)
         for name in names:
             assert f"{mark}{name}{mark} VARCHAR(9)".lower() in database.schema.text.lower()
-            assert database.first_rows(f"is {name}", 1) == (["id", name, "odd"], [])
+            assert rows_of(database, f"is {name}", 1) == (["id", name, "odd"], [])
             assert database.run(f"SELECT {mark}{name}{mark} FROM {mark}is {name}{mark}").columns == (name,)
     assert database.schema.text.lower().count(f"odd {data_type}") == len(names)
 
@@ -299,7 +304,7 @@ def test_nothing_is_left_open() -> None:
     with server_shop(postgres_admin()) as (reader, owner):
         database = UserDatabase.read(reader)
         database.run("SELECT COUNT(*) FROM customers CROSS JOIN orders")
-        database.first_rows("customers", 1)
+        rows_of(database, "customers", 1)
         role = reader.split("://")[1].split(":")[0]
         with engine(owner).connect() as connection:
             cursor = connection.connection.driver_connection.cursor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -143,10 +143,11 @@ class Answerer:
             options = options.model_copy(update={"sample_rows": 0, "descriptions": False})
         is_sqlite = database is not None and database.dialect == "sqlite"
         db = str(database.location.path) if database and is_sqlite else None
-        rows = database.first_rows if database and not is_sqlite else None
         dialect = database.dialect if database else self.config.data.dialect
         example = Example(id="ask", question=question, context=cut.text, answer="", db=db, dialect=dialect)
-        return show_schemas([example], options, rows)[0]
+        reads_rows = database is not None and not is_sqlite and (options.sample_rows or options.descriptions)
+        with database.first_rows() if database and reads_rows else nullcontext() as rows:
+            return show_schemas([example], options, rows)[0]
 
     def _sampler(self, model: str) -> SamplingClient:
         if model not in self._samplers:

@@ -46,7 +46,8 @@ def _check_params(params: types.SamplingParams, vocabulary: int) -> None:
         raise ValueError(f"temperature is {params.temperature}; it must be a finite number, 0 (greedy) or more.")
     if not 0 < params.top_p <= 1:
         raise ValueError(f"top_p is {params.top_p}; it must be in (0, 1], and 1 is no limit.")
-    if params.top_k < 1 and params.top_k != -1:
+    # The SDK documents -1 alone; 0 means the same in engines that scripts are also written for.
+    if params.top_k < -1:
         raise ValueError(f"top_k is {params.top_k}; it must be 1 or more, or -1 for no limit.")
     check_seed(params.seed)
     _check_stops([params.stop] if isinstance(params.stop, str) else params.stop or (), vocabulary)

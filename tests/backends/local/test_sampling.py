@@ -316,7 +316,6 @@ def test_a_call_nobody_waits_for_is_answered_too(base: Any) -> None:
         ([1], {"top_p": 1.5}, "top_p is 1.5"),
         ([1], {"top_p": float("nan")}, "top_p is nan"),
         ([1], {"top_k": -2}, "top_k is -2; it must be 1 or more, or -1"),
-        ([1], {"top_k": 0}, "top_k is 0"),
         ([1], {"seed": -1}, "seed is -1"),
         ([1], {"seed": 2**70}, f"seed is {2**70}"),
         ([1], {"stop": [5, -1]}, "stop has the token id -1; the model's are 0 to 599"),

@@ -369,7 +369,6 @@ def bad_samples() -> dict[str, dict[str, Any]]:
     bad: dict[str, Any] = {f"num_samples is {n}": {"num_samples": n} for n in (0, -1)}
     params = {
         "top_k is -2": {"top_k": -2},
-        "top_k is 0": {"top_k": 0},
         "seed is -1": {"seed": -1},
         f"seed is {2**70}": {"seed": 2**70},
         "stop has the token id -1": {"stop": [-1]},

@@ -5,7 +5,8 @@ Minutes may pass between two questions, in which a server may end an idle sessio
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +69,15 @@ class UserDatabase:
         with self._opened() as database:
             return database.run(sql, limits)
 
-    def first_rows(self, table: str, count: int) -> tuple[list[str], list[Row]]:
-        """Column names and the first rows of a table by its name in lower case; empty if there are none to be read."""
+    @contextmanager
+    def first_rows(self) -> Iterator[Callable[[str, int], tuple[list[str], list[Row]]]]:
+        """A function that reads the first rows of tables, over one connection.
+
+        Of a table's name in lower case and a number of rows it gives column names and rows; both are empty if there are
+        none to be read.
+        """
         with self._opened() as database:
-            return self.schema.first_rows(database, table, count)
+            yield lambda table, count: self.schema.first_rows(database, table, count)
 
     def _opened(self) -> AbstractContextManager[Database]:
         if self.location.path is not None and not self.location.path.is_file():
