@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.present_run import PREDICTION, write_present_run
 from tests.support.repository import REPOSITORY
-from tests.support.tiny_runs import read_jsonl, tiny_config, write_jsonl
+from tests.support.tiny_runs import read_jsonl, tiny_config, tiny_values, write_jsonl
 from text2sql.config import DataConfig
+from text2sql.config.yaml import dump_yaml
 from text2sql.data.audit.audit import audit
+from text2sql.data.audit.samples import read_samples
 from text2sql.data.dataset import load_dataset
 from text2sql.data.decisions import DROPPED
 from text2sql.errors import UserError
@@ -116,6 +119,16 @@ def test_most_samples_against_a_gold_query_show_where_they_differ(tmp_path: Path
     assert {*found} == {ROWS[1]["question"]}
     (only,) = found.values()
     assert "2 of 3 samples agree on another query" in " ".join(s.detail for s in only.smells) and only.witness
+
+
+def test_samples_of_a_run_and_of_a_column_with_one_text(tmp_path: Path) -> None:
+    run = write_present_run(tmp_path / "run")
+    (run / "config.yaml").write_text(dump_yaml(tiny_values(tmp_path)))
+    question, answer = PREDICTION["question"], PREDICTION["sql"]
+    # A run's rows have the number of samples where a file has the samples themselves.
+    assert read_samples(run) == {question: [answer, answer]}
+    one = write_jsonl(tmp_path / "s.jsonl", [{"question": question, "samples": answer}])
+    assert read_samples(one) == {question: [answer]}
 
 
 def test_samples_that_are_none(tmp_path: Path) -> None:

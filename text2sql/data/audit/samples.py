@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from text2sql.data.audit.smell import Smell
 from text2sql.data.example import Example
@@ -37,13 +38,19 @@ def read_samples(path: Path) -> dict[str, list[str]]:
         for row in read_rows(file, "--samples"):
             question = row.get("question")
             texts = [row[name] for name in _ANSWER_COLUMNS if isinstance(row.get(name), str)][:1]
-            texts += [text for name in _ANSWERS_COLUMNS for text in row.get(name) or [] if isinstance(text, str)]
+            texts += [text for name in _ANSWERS_COLUMNS for text in _several(row.get(name))]
             if isinstance(question, str):
                 answers[question] += [sql for text in texts if (sql := extract_sql(text))]
     if not any(answers.values()):
         columns = ", ".join((*_ANSWER_COLUMNS, *_ANSWERS_COLUMNS))
         raise UserError(f"--samples: {path} has no rows with a question and an answer ({columns}).")
     return dict(answers)
+
+
+def _several(value: Any) -> list[str]:
+    # A text is one answer, and not one for each of its characters; what a run's rows have in `samples` is their number.
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)]
 
 
 def find_disputed(
