@@ -361,7 +361,8 @@ class SqliteSandbox:
             raise self._failure(error) from None
 
     def _failure(self, error: Exception) -> QueryFailed:
-        message = str(error)
+        # Python ends some of its messages with a full stop, SQLite none.
+        message = str(error).removesuffix(".")
         if self._stop:
             return QueryFailed("timeout", self._stop.reason, out_of_memory=self._stop.out_of_memory)
         if self._denied or "not authorized" in message or "prohibited" in message:

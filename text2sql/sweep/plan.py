@@ -62,7 +62,9 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
             raise UserError(f"{override}: a sweep names its runs itself; vary another key.")
         if len(values) == 1:
             fixed.append(override)
-        elif key in varied or _repeats(values):
+        elif key in varied:
+            raise UserError(f"{override}: {key} is varied twice; give all its values in one.")
+        elif _repeats(values):
             raise UserError(f"{override}: {key} is given a value twice; each combination is run once.")
         else:
             varied[key] = values
