@@ -30,6 +30,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 # Imports that may fail for another reason than a missing extra: the module and why.
 OTHER_IMPORTS = {
     "text2sql/equivalence/processes/worker_process.py": "a platform without the module `resource`",
+    "text2sql/engines/user_databases/duckdb_process.py": "a platform without the module `resource`",
     "backends/local/model/load.py": "Liger is in no extra",
     "text2sql/cli/env.py": "it says what is installed",
     "text2sql/rl/rewards.py": "the module of a user's own function",

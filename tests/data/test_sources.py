@@ -141,7 +141,7 @@ def test_another_kind_of_file_lists_the_kinds(tmp_path: Path) -> None:
 def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.mkdir()
-    assert f"{path} cannot be read" in _error(path)
+    assert f"{path} is a directory, not a file" in _error(path)
 
 
 def test_a_name_like_a_named_source_is_suggested() -> None:

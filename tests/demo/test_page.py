@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from backends.fake import FakeSamplingClient
 from tests.demo.conftest import GOODS
@@ -230,9 +231,9 @@ def test_the_page_listens_on_this_machine_and_is_not_shared(run: Path, monkeypat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    from text2sql.cli.demo import demo
+    from text2sql.cli import app
 
-    demo(run, port=port)
+    assert CliRunner().invoke(app, ["demo", str(run), "--port", str(port)]).exit_code == 0
     assert (asked["server_name"], asked["share"], asked["footer_links"]) == ("127.0.0.1", False, [])
     fonts = asked["theme"]
     assert "googleapis" not in str(fonts._stylesheets) and not fonts._stylesheets

@@ -46,7 +46,7 @@ def test_every_combination_is_a_run_and_the_test_set_is_one(tiny_file: str, tmp_
     [
         (["seed=1"], "No key has several values"),
         (["seed=1,1"], "given a value twice"),
-        (["seed=0,1", "seed=2,3"], "given a value twice"),
+        (["seed=0,1", "seed=2,3"], "seed is varied twice"),
         (["name=a,b"], "names its runs itself"),
         (["sed=0,1"], 'Did you mean "seed"'),
         (["seed=0,x"], "seed"),

@@ -19,6 +19,7 @@ from text2sql.equivalence.verdict import Table, Verdict
 from text2sql.errors import UserError
 from text2sql.formats import percent
 from text2sql.rows.encodings import read_text
+from text2sql.rows.files import special_kind
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.files import file_schema
 
@@ -148,6 +149,8 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raise UserError if the file is no database, or lacks a table that the gold query reads."""
     from text2sql.sql.repair import possible_table_names
 
+    if kind := special_kind(database):
+        raise UserError(f"--database: {database} cannot be read (it is {kind}, not a file).")
     if not database.is_file():
         raise UserError(f"--database: {database} is not a file of SQLite; of a server, give the tables with --schema.")
     try:

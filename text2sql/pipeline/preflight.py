@@ -43,7 +43,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
         BackendError: The backend is not available: its device, its key, its server, its model.
     """
     trains = run_trains(config, stages)
-    if config.tinker.max_cost is not None and config.backend != "tinker":
+    if config.tinker.max_cost is not None and not config.capabilities.charges:
         LOG.warning(
             "tinker.max_cost=%g limits nothing with backend=%s, at which no run is charged for.",
             config.tinker.max_cost,

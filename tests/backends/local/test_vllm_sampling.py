@@ -233,7 +233,7 @@ def test_an_engine_that_is_down_is_found_before_a_run(
     ("options", "message"),
     [
         ({"sampler": "localhost:8000"}, "must be an address such as"),
-        ({"sampler": "http://user:secret@host"}, "must be an address such as"),
+        ({"sampler": "http://user:secret@host"}, "must hold no password"),
         ({"sampler": "http://a", "dora": True}, "sampler cannot be had with dora"),
         ({"sampler": "http://a", "method": "full"}, "sampler is about adapters"),
     ],
