@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import sys
 from pathlib import Path
@@ -21,9 +22,12 @@ from text2sql.formats import percent
 from text2sql.rows.encodings import read_text
 from text2sql.rows.files import special_kind
 from text2sql.sql.ddl import parse_schema
+from text2sql.sql.declaration_faults import declaration_faults
 from text2sql.sql.files import file_schema
 
 # What a survivor's status means, in words.
+LOG = logging.getLogger(__name__)
+
 _SURVIVOR_STATUS = {
     "missed": "missed, other databases show it",
     "same": "changes nothing that was found",
@@ -64,6 +68,8 @@ def print_match(
     """
     _check_options(schema, database, mutations=mutations, prove=prove, dialect=dialect, transpile=transpile)
     schema = _read_schema(schema)
+    for fault in declaration_faults(schema):
+        LOG.warning("--schema: %s", fault)
     if database is not None:
         _check_database(database, schema, gold)
     path = str(database) if database else None
