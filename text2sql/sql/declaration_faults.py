@@ -13,10 +13,11 @@ from text2sql.sql.tokens import fold, tokenize
 def declaration_faults(ddl: str) -> list[str]:
     """Sentences on tables that are created twice, not finished, or from a query."""
     tokens = tokenize(blank_non_sql(ddl))
+    index_at = {token.start: index for index, token in enumerate(tokens)}
     faults = []
     for statement in table_statements(ddl):
         name = statement.name.name
-        body = next(i for i, token in enumerate(tokens) if token.start == statement.name.start) + 1
+        body = index_at[statement.name.start] + 1
         if body < len(tokens) and tokens[body].text == "(" and closing_parenthesis(tokens, body) >= len(tokens):
             faults.append(f"CREATE TABLE {name} has no closing parenthesis, and is read to the end of the text.")
         elif body < len(tokens) and tokens[body].keyword == "AS":
