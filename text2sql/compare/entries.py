@@ -96,7 +96,11 @@ class Entry:
     @cached_property
     def settings(self) -> dict[str, JsonValue]:
         """The run's configuration by dotted key."""
-        values = read_yaml(self.run.config) if self.run.config else None
+        try:
+            values = read_yaml(self.run.config) if self.run.config else None
+        except ValueError:
+            # Of a damaged one nothing can be compared, as of none; and a secret that is masked in it may be no YAML.
+            values = None
         return flatten(values) if isinstance(values, dict) else {}
 
     @property

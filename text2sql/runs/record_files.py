@@ -136,13 +136,20 @@ def _read_lines(path: Path, numbers: Collection[int]) -> dict[int, JsonValue]:
 
 
 def begins_with(path: Path, kind: type[Record]) -> bool:
-    """Whether the first record of a JSON Lines file is of a kind; False where there is none.
+    """Whether a JSON Lines file begins with a record of a kind, or is the start of one; False where there is none.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: Its first line is no record.
     """
-    return any(parse(value, kind) for _, value in islice(read_jsonl(path, appended=True), 1))
+    for _, value in read_jsonl(path, appended=True):
+        return bool(parse(value, kind))
+    # The very first write may have been broken off.
+    name = next(name for name in kind.model_fields if name != "format")
+    start = f'{{"{name}": '.encode()
+    with path.open("rb") as file:
+        found = file.read(len(start))
+    return bool(found) and start.startswith(found)
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:

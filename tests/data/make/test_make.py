@@ -135,6 +135,13 @@ def test_a_second_start_goes_on_to_the_same_file(lite: str, tmp_path: Path) -> N
     assert made(lite, tmp_path / "other.jsonl", 50, seed=1) != straight
 
 
+@pytest.mark.parametrize("length", [0, 1, 9, 60])
+def test_a_file_whose_first_write_was_broken_off_is_gone_on_with(lite: str, tmp_path: Path, length: int) -> None:
+    whole, broken = made(lite, tmp_path / "whole.jsonl", 20), tmp_path / "broken.jsonl"
+    broken.write_bytes((tmp_path / "whole.jsonl").read_bytes()[:length])
+    assert made(lite, broken, 20) == whole
+
+
 def test_the_file_is_a_source_of_training(lite: str, tmp_path: Path) -> None:
     rows = made(lite, tmp_path / "mine.jsonl", 20)
     examples = load_examples(SourceConfig(source=str(tmp_path / "mine.jsonl")))
