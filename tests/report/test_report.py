@@ -153,6 +153,12 @@ def test_passwords_that_earlier_versions_took_are_masked(run_dir: Path) -> None:
     assert "verysecret" not in config and "\nx.token: (not shown)\n" in config
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "summary.json"])
+def test_an_empty_file_of_a_run_is_said(run_dir: Path, name: str) -> None:
+    (run_dir / name).write_text("\n")
+    assert f"{name} is empty; it was left out." in load_run(run_dir).problems
+
+
 @pytest.mark.parametrize(
     ("paired", "wanted"),
     [

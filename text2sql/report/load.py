@@ -158,20 +158,23 @@ def _without_secrets(config: str) -> str:
 
 
 def _read_text(path: Path, problems: list[str]) -> str:
+    """The text of a file; empty, with a sentence in `problems`, if it is empty or cannot be read."""
     try:
-        return read_bytes(path).decode("utf-8", "replace")
+        text = read_bytes(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
         problems.append(f"{path.name} could not be read: {error.strerror or error}.")
         return ""
+    if not text.strip():
+        problems.append(f"{path.name} is empty; it was left out.")
+        return ""
+    return text
 
 
 def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     text = _read_text(path, problems)
     if not text:
-        if path.is_file():
-            problems.append(f"{path.name} is empty; it was left out.")
         return None
     try:
         value = parse_json(text)
