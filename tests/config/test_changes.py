@@ -70,4 +70,4 @@ def test_the_settings_of_a_strategy_are_about_its_own_evaluations(strategy: str,
 
 def test_a_key_that_is_no_more_is_a_difference_that_counts() -> None:
     (change,) = differences({**OLD, "later": 1}, load_config(None))
-    assert str(change) == "later was 1, is None" and change.learnt and change.measured
+    assert str(change) == "later was 1, is null" and change.learnt and change.measured

@@ -97,7 +97,7 @@ def test_a_run_of_an_older_version_goes_on(tmp_path: Path, quick: None) -> None:
     run_pipeline(config)
     assert json.loads((directory / "summary.json").read_text())["headline"]["tuned"]["correct"] == 4
     file.write_text(dump_yaml(newer | {"seed": 5, "later": 1}))
-    with pytest.raises(UserError, match="seed was 5, is 0; later was 1, is None"):
+    with pytest.raises(UserError, match="seed was 5, is 0; later was 1, is null"):
         run_pipeline(config)
 
 

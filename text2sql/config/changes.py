@@ -6,6 +6,7 @@ not (``CHANGES``).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -15,6 +16,9 @@ from pydantic.fields import FieldInfo
 
 from backends.options import About
 from text2sql.config.schema import Config
+
+# Characters of a value in a message.
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,13 @@ class Change:
         return self.about.changes in ("measuring", "both")
 
     def __str__(self) -> str:
-        return f"{self.key} was {self.old!r}, is {self.new!r}"
+        return f"{self.key} was {_shown(self.old)}, is {_shown(self.new)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a configuration may write it, a section or a long text cut short."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def differences(old: Any, new: Config) -> list[Change]:
