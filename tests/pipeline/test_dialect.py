@@ -82,10 +82,27 @@ def test_a_row_of_another_dialect_than_the_run_is_not_used(tmp_path: Path) -> No
     assert load_dataset(tiny_config(tmp_path, data={**data, "dialect": "mysql", "max_dropped": 0.9})).dropped
 
 
-def test_predictions_of_another_dialect_are_not_judged(tmp_path: Path) -> None:
-    row = {"context": "CREATE TABLE t (a INT)", "gold": "SELECT a FROM t", "predicted": "SELECT a FROM t"}
-    file = write_jsonl(tmp_path / "rows.jsonl", [row, {**row, "dialect": "PostgreSQL 15"}])
-    with pytest.raises(UserError, match=r"1 of 2 rows are not in data.dialect=sqlite .*1 postgres; the first is row 2"):
+def test_predictions_are_judged_each_in_the_dialect_of_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # SQLite divides whole numbers without a remainder, DuckDB does not; only DuckDB has ILIKE.
+    row = {"schema": "CREATE TABLE t (a INTEGER, b VARCHAR(9))", "gold": "SELECT a / 2 FROM t"}
+    rows = [
+        {**row, "sql": "SELECT CAST(a / 2 AS INTEGER) FROM t"},
+        {**row, "sql": "SELECT a * 0.5 FROM t", "dialect": "DuckDB"},
+        {**row, "gold": "SELECT a FROM t WHERE b ILIKE 'x%'", "sql": "SELECT 1 FROM t", "dialect": "duckdb 1.2"},
+    ]
+    file = write_jsonl(tmp_path / "mine.jsonl", rows)
+    summary = score_file(file, tiny_config(tmp_path), output=tmp_path / "out.jsonl")
+    assert (summary.n, summary.correct) == (3, 2)
+    assert "2 as DuckDB; the others as SQLite" in " ".join(capsys.readouterr().out.split())
+    assert [line.get("dialect") for line in read_jsonl(tmp_path / "out.jsonl")] == ["sqlite", "duckdb", "duckdb"]
+
+
+def test_predictions_for_a_system_without_an_engine_are_refused(tmp_path: Path) -> None:
+    row = {"schema": "CREATE TABLE t (a INTEGER)", "gold": "SELECT a FROM t", "sql": "SELECT a FROM t"}
+    file = write_jsonl(tmp_path / "mine.jsonl", [row, {**row, "dialect": "T-SQL"}, {**row, "dialect": "tsql"}])
+    with pytest.raises(UserError, match=r"rows are for a system that has no engine here.*tsql; the first is row"):
         score_file(file, tiny_config(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 from backends.paths import written_aside
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import console, progress_bar
-from text2sql.engines.dialect import Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.predicted_question import PredictedQuestion, Schemas, check_dialects
+from text2sql.evaluation.predicted_question import PredictedQuestion, Schemas, in_dialects
 from text2sql.evaluation.prediction_files import PredictionFile, of_run, read_predictions
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
@@ -79,28 +80,29 @@ def score_file(
     schemas = schemas or Schemas()
     check_outputs(_outputs(output), [file for file in (path, gold, schemas.tables_file) if file])
     file = read_predictions(path, gold, schemas)
-    check_dialects(path, file.questions, config.data.dialect)
     return _score_questions(path, file, config, output)
 
 
 def _score_questions(path: Path, file: PredictionFile, config: Config, output: Path | None) -> EvaluationSummary:
     """Score the predictions of a file, print the summary, and write the output."""
-    for note in file.notes:
-        console.print(f"Note: {note}", style="bright_black")
+    questions = in_dialects(path, file.questions, config.data.dialect)
+    notes = [*file.notes, *_dialect_notes(questions, config.data.dialect)]
+    for note in notes:
+        console.print(f"Note: {note}", style="bright_black", markup=False)
     if config.judge:
-        _check_questions(path, file.questions)
-    faults = _examine_golds(file.questions, config)
-    answers = _score(path, file.questions, config)
-    scored = [_to_scored(question, answer) for question, answer in zip(file.questions, answers, strict=True)]
+        _check_questions(path, questions)
+    faults = _examine_golds(questions, config)
+    answers = _score(path, questions, config)
+    scored = [_to_scored(question, answer) for question, answer in zip(questions, answers, strict=True)]
     summary = summarize(scored)
     opinions: list[Opinion] | None = None
     if config.judge:
-        opinions, judge_summary = _ask_judge(file.questions, answers, config.judge, config.data.dialect)
+        opinions, judge_summary = _ask_judge(questions, answers, config.judge)
         summary = summary.model_copy(update={"judge": judge_summary})
     if output is not None:
-        gold_notes = {"notes": file.notes, "gold_faults": [asdict(fault) for fault in faults]}
+        gold_notes = {"notes": notes, "gold_faults": [asdict(fault) for fault in faults]}
         record = {"file": str(path), **summary.to_json(), **gold_notes}
-        rows = _output_rows(file.questions, answers, opinions)
+        rows = _output_rows(questions, answers, opinions)
     # Before the files are written: a disk that has become full must not cost the result.
     show_measures(str(path), summary)
     if output is not None:
@@ -109,10 +111,19 @@ def _score_questions(path: Path, file: PredictionFile, config: Config, output: P
     return summary
 
 
+def _dialect_notes(questions: Sequence[PredictedQuestion], default: Dialect) -> list[str]:
+    """A sentence on the rows that name another dialect than the one that was chosen."""
+    others = Counter(question.engine for question in questions if question.engine != default)
+    if not others:
+        return []
+    counts = ", ".join(f"{count:,} as {DISPLAY_NAMES[dialect]}" for dialect, count in others.most_common())
+    return [f"Judged in the dialect that their rows name: {counts}; the others as {DISPLAY_NAMES[default]}."]
+
+
 def _score(path: Path, questions: Sequence[PredictedQuestion], config: Config) -> list[ScoredAnswer]:
     """Score the predictions; an interruption gets a note that says what is kept."""
     cases = [
-        ScoringCase(question.context, question.gold, question.predicted, question.databases, config.data.dialect)
+        ScoringCase(question.context, question.gold, question.predicted, question.databases, question.engine)
         for question in questions
     ]
     with progress_bar(f"Judging {path.name}", scoring_steps(cases)) as bar:
@@ -128,10 +139,12 @@ def _score(path: Path, questions: Sequence[PredictedQuestion], config: Config) -
 
 
 def _ask_judge(
-    questions: Sequence[PredictedQuestion], answers: Sequence[ScoredAnswer], judge: EndpointConfig, dialect: Dialect
+    questions: Sequence[PredictedQuestion], answers: Sequence[ScoredAnswer], judge: EndpointConfig
 ) -> tuple[list[Opinion], JudgeSummary]:
     cases = [
-        JudgeCase(str(question.question), question.context, question.gold, answer.sql, question.evidence, dialect)
+        JudgeCase(
+            str(question.question), question.context, question.gold, answer.sql, question.evidence, question.engine
+        )
         for question, answer in zip(questions, answers, strict=True)
     ]
     return ask_judge(cases, [answer.verdict for answer in answers], "Asking the judge", judge)
@@ -145,7 +158,7 @@ def _examine_golds(questions: Sequence[PredictedQuestion], config: Config) -> li
             schema=question.context,
             sql=question.gold,
             database=next(iter(question.databases), None),
-            dialect=config.data.dialect,
+            dialect=question.engine,
         )
         for question in questions
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from text2sql.engines.dialect import Dialect, stated_dialect
+from text2sql.engines.dialect import Dialect, dialect_named, stated_dialect
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.rows import SourceRow
@@ -92,7 +92,8 @@ class PredictedQuestion:
         evidence: External knowledge given with it.
         stop_reason: Why sampling of the prediction ended.
         cluster: The cluster of dependent questions; `db_id` unless the file says otherwise.
-        dialect: The dialect that the row names itself (`text2sql.engines.dialect.stated_dialect`).
+        dialect: The dialect that the row names itself (`text2sql.engines.dialect.stated_dialect`); after `in_dialects`
+            that of its engine.
     """
 
     id: str
@@ -107,25 +108,33 @@ class PredictedQuestion:
     cluster: str | None = None
     dialect: str | None = None
 
+    @property
+    def engine(self) -> Dialect:
+        """The dialect to judge in, SQLite where none is known."""
+        return (self.dialect and dialect_named(self.dialect)) or "sqlite"
+
     def to_json(self) -> dict[str, JsonValue]:
         """The fields that the output of `text2sql evaluate` repeats."""
-        fields = ("id", "question", "evidence", "db_id", "stop_reason", "cluster", "context", "gold")
+        fields = ("id", "question", "evidence", "db_id", "stop_reason", "cluster", "context", "gold", "dialect")
         values = {name: getattr(self, name) for name in fields}
         return {name: value for name, value in values.items() if value is not None or name == "cluster"}
 
 
-def check_dialects(path: Path, questions: Sequence[PredictedQuestion], dialect: Dialect) -> None:
-    """Raise UserError if rows name another dialect than the one that they would be judged in."""
-    others = Counter(question.dialect for question in questions if question.dialect not in (None, dialect))
-    if not others:
-        return
-    first = next(index for index, question in enumerate(questions, start=1) if question.dialect in others)
-    named = ", ".join(f"{count} {name}" for name, count in others.most_common())
-    raise UserError(
-        f"{path}: {sum(others.values()):,} of {len(questions):,} rows are not in data.dialect={dialect} by "
-        f"their own column dialect ({named}; the first is row {first}). Judge the rows of each dialect in a file of "
-        "their own with --dialect, or take the column out if it is wrong."
-    )
+def in_dialects(path: Path, questions: Sequence[PredictedQuestion], default: Dialect) -> list[PredictedQuestion]:
+    """The questions, each with the dialect to judge it in: its row's own, or the default where the row names none.
+
+    Raises:
+        UserError: A row names a system that has no engine here.
+    """
+    unknown = [(row, q.dialect) for row, q in enumerate(questions, 1) if q.dialect and not dialect_named(q.dialect)]
+    if unknown:
+        named = ", ".join(f"{count} {name}" for name, count in Counter(name for _, name in unknown).most_common())
+        raise UserError(
+            f"{path}: {len(unknown):,} of {len(questions):,} rows are for a system that has no engine here, by their "
+            f"own column dialect ({named}; the first is row {unknown[0][0]}). Take these rows out, or the column if it "
+            "is wrong."
+        )
+    return [replace(question, dialect=question.dialect or default) for question in questions]
 
 
 def first_text(row: SourceRow, names: Sequence[str], where: str) -> str:
