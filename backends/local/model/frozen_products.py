@@ -80,14 +80,14 @@ def prefers_onednn() -> bool:
 def freeze_linear_layers(model: Any, dtype: torch.dtype) -> None:
     """Turn the linear layers of a float32 model on a CPU, none of whose weights is trained, into frozen ones, in place.
 
-    Their weights are stored in `dtype`, except for the output layer's: it keeps float32, as logits need more than
-    bfloat16's eight bits, and shares its weight with the input embedding in many models.
+    Their weights are stored in `dtype`. With bfloat16 the output layer is left as it is: it keeps float32, as logits
+    need more than bfloat16's eight bits, and shares its weight with the input embedding in many models.
     """
     head = model.get_output_embeddings()
     for module in model.modules():
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and (module is not head or dtype == torch.float32):
             module.__class__ = FrozenLinear
-            if module is not head and module.weight.dtype != dtype:
+            if module.weight.dtype != dtype:
                 module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
     if dtype != torch.float32:
         # Unchanged weights are views of the mapped file, which stays in memory while any of it is used.
