@@ -20,7 +20,6 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -32,6 +31,7 @@ from text2sql.equivalence.pair import GoldFails
 from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.evaluation import Pair, score_pairs
 from text2sql.formats import pluralize
+from text2sql.sql.trees import parse_statements
 
 # Rows that are judged at a time.
 _AT_ONCE = 100
@@ -79,7 +79,7 @@ def translated(example: Example, dialect: Dialect) -> tuple[str, str] | None:
     try:
         # What is in double quotes is a name or a text, which SQLite knows.
         gold = preparation.prepare_gold()
-        statements = [tree for tree in sqlglot.parse(example.context, read="sqlite") if tree is not None]
+        statements = parse_statements(example.context, "sqlite")
     except (GoldFails, SqlglotError, sqlite3.Error):
         return None
     finally:

@@ -16,6 +16,7 @@ import random
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.extras import missing_package
+from backends.redaction import MASK
 from text2sql.chat_client.completion import Answer, ChatFailure, Messages, read_completion
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
@@ -124,7 +125,7 @@ class Endpoint:
             raise UserError(f"{config.base_url}: nothing more can be asked with this key: {about}") from None
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***")
+        return text.replace(self._key, MASK)
 
 
 def _key_from_environment(config: EndpointConfig) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.extras import missing_package
+from backends.redaction import MASK
 from text2sql.engines.dialect import DISPLAY_NAMES, Dialect, dialect_named
 from text2sql.errors import UserError
 
@@ -65,7 +66,7 @@ class Location:
             # A short option, such as a port number, may be part of other words.
             is_part_of_words = len(secret) < _SECRET_CHARACTERS and secret != password
             pattern = rf"(?<!\w){re.escape(secret)}(?!\w)" if is_part_of_words else re.escape(secret)
-            text = re.sub(pattern, "***", text)
+            text = re.sub(pattern, MASK, text)
         return text
 
 

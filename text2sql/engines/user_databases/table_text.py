@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.engines.dialect import Dialect
 from text2sql.sql.tokens import quote_string
+from text2sql.sql.trees import parse_in
 
 # Characters of a comment in a prompt.
 _MAX_COMMENT_CHARACTERS = 160
@@ -124,7 +125,7 @@ def only_readable(table: Table, readable: Mapping[str, Mapping[str, str]], diale
 def _reads_only(query: str, readable: Collection[str], dialect: Dialect) -> bool:
     """Whether a query reads no other tables than some, by their names without schemas; True if it does not parse."""
     try:
-        tree = sqlglot.parse_one(query.strip().rstrip(";"), read=dialect)
+        tree = parse_in(query, dialect)
     except (SqlglotError, RecursionError, ValueError):
         return True
     known = {name.rpartition(".")[2].strip('"`').lower() for name in readable}
@@ -202,7 +203,7 @@ def _one_line(comment: str) -> str:
 def _one_line_query(query: str, dialect: Dialect) -> str:
     """The query of a view in one line, normalized where it parses."""
     try:
-        return sqlglot.parse_one(query.strip().rstrip(";"), read=dialect).sql(dialect=dialect)
+        return parse_in(query, dialect).sql(dialect=dialect)
     except (SqlglotError, RecursionError, ValueError):
         return " ".join(query.split()).rstrip(";")
 

@@ -21,24 +21,15 @@ _MAX_INTEGER_DIGITS = 4000
 
 
 def display_value(value: Any) -> Value:
-    """A driver's value for display: TRUE is `true`, and no digit of a decimal is lost."""
+    """A driver's value for display: TRUE is `true`, and no digit of a decimal is lost.
+
+    Everything but numbers and bytes is a text already, which the engine wrote.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, decimal.Decimal):
         return _display_decimal(value)
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(" ")
-    if isinstance(value, datetime.timedelta):
-        return interval_text(value.total_seconds())
-    if isinstance(value, float):
-        return value
-    if isinstance(value, (list, tuple, dict, set)):
-        return json.dumps(value, ensure_ascii=False, default=_display_part)
-    return comparable_value(value)
-
-
-def _display_part(value: Any) -> str:
-    return interval_text(value.total_seconds()) if isinstance(value, datetime.timedelta) else str(value)
+    return value if isinstance(value, float) else comparable_value(value)
 
 
 def _display_decimal(value: decimal.Decimal) -> Value:
@@ -106,11 +97,10 @@ def interval_text(seconds: float) -> str:
     sign = "-" if seconds < 0 else ""
     days, rest = divmod(round(abs(seconds) * 1_000_000), 86_400_000_000)
     parts = [f"{sign}{days} day{'' if days == 1 else 's'}"] if days else []
-    return " ".join([*parts, clock_text(sign, rest)] if rest or not days else parts)
+    return " ".join([*parts, _clock_text(sign, rest)] if rest or not days else parts)
 
 
-def clock_text(sign: str, microseconds: int) -> str:
-    """Hours, however many, minutes and seconds, as MySQL writes a TIME: ``123:00:00``."""
+def _clock_text(sign: str, microseconds: int) -> str:
     whole, fraction = divmod(microseconds, 1_000_000)
     minutes, seconds = divmod(whole, 60)
     text = f"{sign}{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
